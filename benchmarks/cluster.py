@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from laju import constant
-from laju.lab import compare
+from laju.lab import Execution, compare
 
 
 def seconds(trials: int, **where: object) -> float:
@@ -27,7 +27,7 @@ def seconds(trials: int, **where: object) -> float:
 
     schedules = {f"constant {i}": constant(0.1 + i * 1e-4) for i in range(-(-trials // 4))}
     begin = time.perf_counter()
-    result = compare(schedules, Tiny(), epochs=1, seeds=4, **where)
+    result = compare(schedules, Tiny(), epochs=1, seeds=4, execution=Execution(**where))
     return (time.perf_counter() - begin) / len(result.outcomes)
 
 

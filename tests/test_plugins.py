@@ -81,6 +81,12 @@ def test_a_system_from_outside_is_converted_from_and_to(installed: Path) -> None
     assert (
         "Halve is a scheduler of Halving; its schedule in laju: laju convert --from halving 'Halve(0.1)'" in hint.stderr
     )
+    pickles = "import pickle; from laju_extension_example import Halve as h; print(pickle.loads(pickle.dumps(h(0.1))) == h(0.1))"
+    path = os.pathsep.join([str(installed), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", pickles], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert done.stdout == "True\n", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -234,6 +234,8 @@ def test_random_short_lists_have_an_answer():
         (["0.1", "x"], ValueError, r"values\[1\] must be a number, got 'x'"),
         ([0.1, None], TypeError, r"values\[1\] must be a number"),
         ([(0, 0.1), (0, 0.2)], ValueError, "updates must increase, got 0 after 0"),
+        ([(-1, 0.1), (0, 0.2)], ValueError, r"values\[0\]\[0\] must be .* at least 0"),
+        ([(0, 0.1), (10**400, 0.2)], ValueError, r"values\[1\]\[0\] must be"),
         ("0.1", TypeError, "a list of learning rates"),
         (laju.constant(0.1), TypeError, r"pass its \.values"),
     ],

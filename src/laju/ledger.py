@@ -73,7 +73,7 @@ class Ledger:
             start: number of completed updates of a resumed run.
 
         Raises:
-            ValueError: if the optimizer does not have a hyper-parameter.
+            ValueError: if the optimizer lacks one of the hyper-parameters.
         """
         from laju.frameworks.torch import optimizer_hooks
 

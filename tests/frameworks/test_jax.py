@@ -162,6 +162,13 @@ def test_samples_beyond_the_integers_of_int32_are_counted(child: Schedule, t: in
     np.testing.assert_allclose(found, expected, atol=1e-3)  # of positions in float32
 
 
+@pytest.mark.parametrize("integer", [jnp.int32, jnp.float32])
+def test_a_batch_that_grows_after_the_end_of_a_schedule_changes_nothing(integer: Any) -> None:
+    clock = Clock(linear(1, 0, total=10**9), [(0, 0, 512), (5_000_000, 2_560_000_000, 1024)])
+    found = jax.jit(clock)(jnp.array([0, 976_562, 1_953_124, 1_953_126, 5_000_001], integer))
+    np.testing.assert_allclose(found, [1.0, 0.5, 0.0, 0.0, 0.0], atol=1e-6)
+
+
 def test_every_hyper_parameter_follows_its_own_schedule() -> None:
     rates = {"learning_rate": SCHEDULE, "weight_decay": linear(0.1, 0, total=9), "b1": linear(0.9, 0.5, total=9)}
     optimizer = scheduled(optax.adamw, **rates, b2=0.95, mask=lambda params: jax.tree.map(lambda _: True, params))

@@ -17,6 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import laju
 from laju.frameworks import lightning as in_lightning
 from laju.frameworks import transformers as in_transformers
+from laju.frameworks.forecasting import rates_of
+from laju.frameworks.torch import Factor, Scheduler
 from tests.frameworks.test_forecast import RUN, Module, _answers_at_once, fit, rows, trainer_of  # noqa: F401
 from tests.frameworks.test_trainers import _quiet_and_alone  # noqa: F401
 
@@ -90,6 +92,26 @@ def test_transformers_own_scheduler_is_the_plan(tmp_path: Path, recwarn: pytest.
     assert [entry["lr/planned"] for entry in logged] == [pytest.approx(entry["lr/used"]) for entry in logged]
     assert max(entry["lr/planned"] for entry in logged) == pytest.approx(0.1, rel=0.1)
     assert not [w for w in recwarn if isinstance(w.message, laju.ScheduleWarning)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 1 / (1 + t)),
+        lambda optimizer: torch.optim.lr_scheduler.MultiplicativeLR(optimizer, lambda t: 0.9),
+        lambda optimizer: Scheduler(optimizer, lr=laju.linear(0.1, 0, total=8)),
+        lambda optimizer: Scheduler(optimizer, lr=Factor(laju.linear(1, 0, total=8))),
+    ],
+)
+def test_the_plan_of_a_scheduler_is_in_rates(make: Any) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+    scheduler = make(optimizer)
+    plan, used = rates_of(scheduler, 6, 0), []
+    for _ in range(6):
+        used.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert plan == pytest.approx(used)
 
 
 KERAS = """

@@ -400,12 +400,12 @@ def test_a_trial_that_cannot_end_above_the_best_is_left_without_its_other_seeds(
 @pytest.mark.slow
 def test_a_trial_beyond_the_time_limit_has_no_figure_and_keeps_its_other_seeds(tmp_path: Path) -> None:
     tuned = sought(
-        "constant", Stuck(seed=1), "value=0.1..0.5", seeds=[0, 1, 2], trials=1, objective=["accuracy", "updates-to=0.9"],
+        "constant", Stuck(seed=1), "value=0.1..0.5", seeds=[0, 1, 2], trials=2, objective=["accuracy", "updates-to=0.9"],
         epochs=1, execution=Execution(jobs=2, time_limit=30), store=tmp_path / "t.sqlite",
     )  # fmt: skip
-    assert [(t.pruned, t.late, t.values) for t in tuned.evaluations] == [(True, True, ())]
+    assert [(t.pruned, t.late, t.values) for t in tuned.evaluations] == [(True, True, ())] * 2
     assert tuned.confirmation is None
-    assert "1 trial took longer than the time limit, and so has no figure." in tuned.warnings()
+    assert "2 trials took longer than the time limit, and so have no figure." in tuned.warnings()
     with Store(tmp_path / "t.sqlite") as opened:
         assert len(opened) >= 1
 

@@ -9,7 +9,7 @@ Every rule shares these promises:
 
 | question | answer |
 | --- | --- |
-| initial factor | 1: until the first decision the schedule is unchanged |
+| which factor does a run begin with | 1: until the first decision the schedule is unchanged |
 | when is a metric better ("min") | metric < best - threshold·abs(best) ("rel"), or < best - threshold ("abs"); "max": mirrored |
 | patience | the number of observations in a row that are tolerated: the factor changes on the next |
 | the first finite metric | becomes the best, and changes no factor |

@@ -157,7 +157,7 @@ def _kept(store: str) -> str:
     if not is_url(store) and not Path(store).exists():
         return "nothing was finished yet"
     with Store(store) as kept:
-        n = len(kept) + kept.count_results()
+        n = len(kept)
     return f"{n} finished trial{'' if n == 1 else 's'} {'is' if n == 1 else 'are'} kept in {kept.name}"
 
 

@@ -643,7 +643,7 @@ def _pace(name: str, values: Any) -> tuple[tuple[int, int, int], ...]:
         update, seen, each = (whole(f"{name}[{i}][{k}]", value, least=k // 2) for k, value in enumerate(step))
         found.append((update, seen, each))
     if not found or found[0][0] != 0 or any(b[0] < a[0] for a, b in pairwise(found)):
-        raise ValueError(f"{name} must begin at update 0 and have increasing updates, got {shown(values)}")
+        raise ValueError(f"{name} must begin at update 0, and updates must not decrease, got {shown(values)}")
     for i, (a, b) in enumerate(pairwise(found), 1):
         if b[1] != (seen := a[1] + (b[0] - a[0]) * a[2]):
             raise ValueError(
@@ -742,9 +742,10 @@ class Clock(Retimed):
             t = ns.upto(t, self.update_at(length)) if exact else t
         position: Any = None
         for begin, seen, each in self.pace:
-            if not ns.reaches(begin):
+            # With exact counts, a segment whose first sample does not fit begins after the end of the child.
+            if not ns.reaches(begin) or (exact and not ns.reaches(seen)):
                 break
             after = t - begin
-            here = seen + after * each if exact else float(seen) + ns.real(after) * float(each)
+            here = ns.whole(seen) + after * ns.whole(each) if exact else float(seen) + ns.real(after) * float(each)
             position = here if position is None else ns.where(after >= 0, here, position)
         return self.child._array(position, ns if exact else ns.of_floats())

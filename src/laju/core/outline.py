@@ -63,7 +63,7 @@ class Cycle:
     Args:
         number: index of the cycle, from 0.
         begin, end: positions between which the cycle lies.
-        since, until: begin of the first cycle and end of the last cycle; `until` is infinity for endless cycles.
+        since, until: beginning of the first cycle and end of the last cycle; `until` is infinity for endless cycles.
         decay: the factor on the values from each cycle to the next.
         even: whether all cycles have the same length, and values repeat after two cycles except for the decay.
     """

@@ -43,7 +43,7 @@ class Window:
         return self.end >= INF
 
     def reaches(self, t: int) -> bool:
-        """Return whether the window contains the scheduler's step t."""
+        """Return whether the window ends, and contains the scheduler's step t before its end."""
         return not self.open and self.first + t < self.end
 
     def within(self, t: int) -> bool:

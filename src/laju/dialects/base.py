@@ -124,7 +124,12 @@ SYSTEMS = (
 
 def systems() -> tuple[str, ...]:
     """Return the names of all systems: laju's own, then the systems of other packages."""
-    return (*SYSTEMS, *(name for name in plugins.names("dialects") if name not in SYSTEMS))
+    return (*SYSTEMS, *(name for name in plugins.names("dialects") if _key(name) not in SYSTEMS))
+
+
+def _key(name: str) -> str:
+    key = name.strip().lower().replace("-", "_").replace(".", "_")
+    return _OTHER_NAMES.get(key, key)
 
 
 def system(name: str) -> System:
@@ -137,8 +142,7 @@ def system(name: str) -> System:
     >>> system("torch").title
     'PyTorch'
     """
-    key = name.strip().lower().replace("-", "_").replace(".", "_") if isinstance(name, str) else name
-    key = _OTHER_NAMES.get(key, key)
+    key = _key(name) if isinstance(name, str) else name
     found: System | None
     if key in SYSTEMS:
         found = import_module(f"laju.dialects.{key}").SYSTEM
@@ -161,7 +165,7 @@ def _of_another_package(name: str) -> System | None:
 
 
 def readable() -> Iterator[System]:
-    """Every system that can be loaded: a broken package is told where its system is named, and is left out here."""
+    """Yield every system that can be loaded; a broken package is an error only where its system is named."""
     for name in systems():
         with suppress(plugins.PluginError):
             yield system(name)

@@ -133,7 +133,7 @@ def _schedule(name: str, sched: Section, lr: float, low: float, total: int) -> S
 
 
 def _flat_end(lr: float, low: float, warmup: int, decay: int) -> Schedule:
-    """Schedule with constant_steps: a warmup from 0, and a cosine that ends constant_steps before the end of the run."""
+    """Schedule with constant_steps: a warmup from 0, and a cosine that ends so long before the run, if updates are left."""
     if low >= lr or (decay == 0 and not warmup):
         raise DialectError(
             f"constant_steps needs lr above min_lr, and updates before them; got lr {lr!r}, min_lr {low!r}"

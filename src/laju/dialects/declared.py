@@ -452,5 +452,6 @@ def declared(
         return SystemSchedule(system, call, said, _made_of(result, system))
 
     call.__signature__ = signature  # type: ignore[attr-defined]
-    call.__module__ = f"laju.dialects.{system}"  # where pickles find the function
+    if function.__module__.startswith("laju.dialects."):  # some functions are written in private modules
+        call.__module__ = f"laju.dialects.{system}"  # where pickles find the function
     return call

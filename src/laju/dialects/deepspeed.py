@@ -3,8 +3,8 @@
 The most surprising behaviour:
 
 - A scheduler sets the learning rate when constructed and counts from there, so update t has the value of DeepSpeed's step t - 1:
-  all schedulers but `LRRangeTest` are an update late, and warmups train two updates at their first rate.
-- The default warmup is logarithmic: log(t)/log(W), half of the peak after √W updates.
+  all schedulers but `LRRangeTest` are an update late; `WarmupLR` and `WarmupDecayLR` train two updates at their first rate.
+- The default warmup is logarithmic: log(t)/log(W), halfway from the first rate to the peak after √W updates.
 - `WarmupLR` warms up to the optimizer's own rate, `WarmupDecayLR` to its argument, 0.001 by default.
 - `WarmupCosineLR` trains update 0 at rate 0 whatever `warmup_min_ratio` is, and its cosine is a step ahead.
 - `OneCycle` skips its minimum at the end of the cycle: the decay afterwards begins with its second value.

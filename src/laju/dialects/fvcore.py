@@ -318,7 +318,8 @@ def WarmupParamScheduler(
     """Detectron2's warmup before a scheduler: from `warmup_factor` times the first value to the value at the end of the warmup.
 
     Args:
-        scheduler: a schedule made by a function of this module, whose first part, of length `warmup_length`, is replaced.
+        scheduler: a schedule made by a function of this module. Its first part, of length `warmup_length`, is replaced, unless
+            `rescale_interval`.
         warmup_factor: initial value of the warmup, relative to the scheduler's first value.
         warmup_length: length of the warmup as a fraction of the run.
         warmup_method: "linear", or "constant" for the initial value throughout and a jump at the end.

@@ -303,14 +303,15 @@ def create_lr_scheduler_with_warmup(
     """Linear warmup from a start to an end value in `warmup_duration` events, whose last has the end value; then a scheduler.
 
     If the first value of an ignite scheduler equals the end value, the last event of the warmup is the first of the scheduler, so
-    the value does not occur twice. The first value of a torch scheduler is the last value of the warmup; if the end value
-    differs, an additional event has torch's first value.
+    the value does not occur twice. If the first value of a torch scheduler differs from the end value, an additional event
+    after the warmup has that first value.
 
     Args:
         lr_scheduler: a schedule made by a function of this module or of `laju.dialects.torch`.
         warmup_start_value: value at event 0.
         warmup_duration: number of events of the warmup, an int of at least 2.
-        warmup_end_value: value at the end of the warmup; by default the optimizer's learning rate.
+        warmup_end_value: value at the end of the warmup; by default the first value of a torch scheduler, or else the
+            optimizer's learning rate.
         save_history, output_simulated_values: no effect.
         lr: the optimizer's learning rate; only needed if `warmup_end_value` is not given and the scheduler has no learning rate.
 

@@ -383,8 +383,8 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
             wins.
 
     Raises:
-        DialectError: if there are no schedules, or the number of boundaries is not one less than the number of schedules, of
-            which optax ignores the surplus.
+        DialectError: if there are no schedules, or the number of boundaries is not one less than the number of schedules
+            (optax ignores surplus schedules or boundaries).
 
     >>> join_schedules([constant_schedule(1.0), linear_schedule(0.5, 0.0, 2)], [2]).values(5)
     array([1.  , 1.  , 0.5 , 0.25, 0.  ])

@@ -142,12 +142,13 @@ def rates_of(scheduler: Any, updates: int, done: int) -> Rates:
             raise of_metric(inner.controller)
         for slot in slots:
             if slot.key == "lr":
-                rates: Rates = slot.schedule.values(updates)
+                rates: Rates = slot.schedule.values(updates) * (slot.bases[0] if slot.factor else 1.0)
                 return rates
     # The functions of torch's LambdaLR give the rates of updates that are past, too; other schedulers only go on from here.
-    factors = getattr(inner, "lr_lambdas", None)
-    if factors:
-        return np.array([inner.base_lrs[0] * factors[0](t) for t in range(updates)], dtype=np.float64)
+    # MultiplicativeLR has such functions as well, and multiplies by all of them so far.
+    if any(kind.__name__ == "LambdaLR" for kind in type(inner).__mro__):
+        base, factor = float(inner.base_lrs[0]), inner.lr_lambdas[0]
+        return np.array([base * factor(t) for t in range(updates)], dtype=np.float64)
     if done:
         raise ValueError(
             f"the run was resumed at update {done:,}, and {type(inner).__name__} only gives later learning rates: give schedule=…"

@@ -40,7 +40,7 @@ def scheduled(factory: Callable[..., Any], *, plan: RunPlan | None = None, **hyp
     Raises:
         TypeError: if `factory` is not a function, a required argument is missing, or an argument is a `Factor`, which has no base
             in optax.
-        ValueError: if the factory does not have an argument, or a text is not a schedule (`SpecError`).
+        ValueError: if the factory does not take one of the arguments, or a text is not a schedule (`SpecError`).
         UnresolvedError: if lengths are not in updates and there is no plan.
 
     >>> import jax.numpy as jnp, laju, optax

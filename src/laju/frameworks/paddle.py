@@ -219,7 +219,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
     set_dict = set_state_dict
 
     def state_keys(self) -> None:
-        """Do nothing: Paddle names saved attributes here, which this scheduler's `state_dict` does not need."""
+        """Set `keys`, Paddle's list of saved attributes, which this scheduler's `state_dict` does not need."""
         self.keys = list(self.state_dict())
 
     def __repr__(self) -> str:

@@ -119,7 +119,7 @@ class Schedule(Deferred, TrainerCallback):
         return self._bound().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state, which is kept until training begins if the optimizer does not exist yet."""
+        """Keep a state, which is loaded when training begins."""
         self._pending = state_dict
 
 
@@ -196,7 +196,7 @@ class Forecast(Forecasting, TrainerCallback):
 
 
 class Track(Tracking, Forecast):
-    """Callback that logs planned and used learning rates and the forecast through the trainer, to W&B, MLflow, TensorBoard, ….
+    """Callback that logs planned and used rates and the forecast through the trainer: to W&B, MLflow, TensorBoard, trackio.
 
         trainer = Trainer(…)
         trainer.add_callback(Track(trainer, "cosine(3e-4, total='100%')"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import re
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -126,16 +127,32 @@ def build(path: str, writer: Format, rows: Iterable[Row], given: ChosenColumns, 
     return logs[which - 1]
 
 
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Pause the garbage collector, whose visits to the rows read so far take half of the time; rows are in no cycle."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+class _Uncollected:
+    """Pause the garbage collector, whose visits to the rows read so far take half of the time; rows are in no cycle.
+
+    Pauses of several threads may overlap: the last to end restores what the first found.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._pauses, self._enabled = threading.Lock(), 0, False
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            if self._pauses == 0:
+                self._enabled = gc.isenabled()
+            self._pauses += 1
+            gc.disable()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._pauses -= 1
+                if self._pauses == 0 and self._enabled:
+                    gc.enable()
+
+
+_uncollected = _Uncollected()
 
 
 def bounded(rows: Iterable[Row]) -> tuple[list[Row], int, int]:

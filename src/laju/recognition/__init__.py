@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import laju.policies
+from laju.core import limits
 from laju.core.checks import is_number, number, shown, whole
 from laju.core.pieces import Table
 from laju.core.schedule import Schedule
@@ -261,7 +262,7 @@ def _rows_of(values: Any) -> tuple[Numbers, Numbers, list[Numbers]]:
     )
     if pairs and all(len(item) == 2 for item in items):
         updates = [item[0] for item in items]
-        if _types(updates) != {int}:
+        if _types(updates) != {int} or min(updates) < 0 or max(updates) > limits.LARGEST:
             updates = [whole(f"values[{i}][0]", update) for i, update in enumerate(updates)]
         t = np.array(updates, float)
         if (np.diff(t) <= 0).any():

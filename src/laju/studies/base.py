@@ -46,7 +46,7 @@ class Options:
         store: the store that keeps trials, so that a study resumes where it stopped.
         display: as in `laju.lab.compare`.
         execution: how trials run, as in `laju.lab.compare`. Studies that look inside training runs ("warmup-length", "sampling",
-            "restarts-and-averaging", "overfitting") run on the CPU of this machine and accept only `jobs`.
+            "restarts-and-averaging", "overfitting") run on the CPU of this machine and accept only `jobs` and `share_prefixes`.
     """
 
     task: str = "digits"

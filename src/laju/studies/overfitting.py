@@ -1,9 +1,9 @@
 """Does a falling rate overfit less than a constant rate at the same training loss?
 
 The end of training does not answer the question: a schedule that has fitted less of the training data overfits less for that
-reason alone. The
-test figures of two runs are compared where their training losses are equal, seed by seed. Training losses are evaluated on all
-training examples at the end of every epoch, since the recorded losses are means over an epoch in which the weights move.
+reason alone. The test figures of two runs are compared where their training losses are equal, seed by seed. Training losses are
+evaluated on all training examples at the end of every epoch, since the recorded losses are means over an epoch in which the
+weights move.
 """
 
 from __future__ import annotations

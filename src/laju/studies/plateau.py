@@ -58,6 +58,9 @@ def study(options: Options) -> Answer:
     """Train with a plateau, record its decisions, and train the records and fixed schedules on the same seeds."""
     rule = _SMALL_RULE if options.small else _RULE
     epochs, seeds = options.size(small=(5, 2), full=(20, 3))
+    options.running["execution"].refuse(
+        "device", "precision", "channels_last", "stack", why="a trial with a rule is trained on the CPU in float32"
+    )
     task = HeldOut(get_task(options.task, options.data_dir))
     trials = {(OWN, seed): Trial(task, constant(_BASE), seed, epochs, task.batch_size, rule=rule) for seed in seeds}
     outcomes = run_trials(trials, **options.running)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from laju.core.checks import nearest, shown
 from laju.studio import code, handles, policies, view
+from laju.studio.export import exported
 from laju.studio.forecasts import Forecasts
 from laju.studio.logs import MOST_BYTES, MOST_LOGS, Held, opened, reach
 from laju.studio.spots import changed, spots
@@ -65,6 +66,15 @@ class Desk:
         if not isinstance(asked, dict):
             raise StateError(f"a request must be an object, got {shown(asked)}")
         return self._turns.get(action, self._quick).submit(self._actions[action], asked)
+
+    def begin_export(self, state: State, kind: str) -> Future[bytes]:
+        """Begin to make a file of the page; after forecasts, which have the process's filters of warnings as pictures have."""
+        return self._turns["forecast"].submit(exported, state, kind)
+
+    def stop(self) -> None:
+        """End the threads, each after what it computes."""
+        for turns in {*self._turns.values(), self._quick}:
+            turns.stop()
 
     def begin_drop(self, name: str, content: bytes) -> Future[Answer]:
         """Begin to read a dropped log and to add it to the page; a log of the same name is replaced.

@@ -97,7 +97,7 @@ class Forecasts:
     def _law(self, held: Sequence[Held], schedule: Schedule, plan: RunPlan | None) -> tuple[FittedLaw, tuple[str, ...]]:
         # A log without rates is of a run with the schedule that was active first: a drag asks about another run.
         ran = [None if each.log.rates else self._ran.setdefault(each, schedule) for each in held]
-        key = (plan, *((id(each), had and had.fingerprint) for each, had in zip(held, ran, strict=True)))
+        key = (plan, *((each, had and had.fingerprint) for each, had in zip(held, ran, strict=True)))
         if self._fitted is None or self._fitted[0] != key:
             with _noted() as notes:
                 curves: list[Curve] = [each.curve(had, plan) for each, had in zip(held, ran, strict=True)]

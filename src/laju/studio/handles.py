@@ -54,7 +54,7 @@ class Handle:
 
 @dataclass(frozen=True)
 class Window:
-    """The plan, updates and largest value of the run, and the lengths of the picture's axes, which are shorter in a zoom."""
+    """The updates and the largest value of the run, and the lengths of the picture's axes, which are shorter in a zoom."""
 
     updates: int
     top: float

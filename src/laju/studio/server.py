@@ -21,14 +21,13 @@ from urllib.parse import parse_qs
 from laju.core.extras import needed_by
 from laju.studio import page
 from laju.studio.desk import Desk
-from laju.studio.export import KINDS, exported
+from laju.studio.export import KINDS
 from laju.studio.logs import MOST_BYTES
 from laju.studio.state import State
 
 with needed_by("laju studio", "studio"):
     import uvicorn
     from starlette.applications import Starlette
-    from starlette.concurrency import run_in_threadpool
     from starlette.requests import Request
     from starlette.responses import HTMLResponse, Response
     from starlette.routing import Route
@@ -98,6 +97,7 @@ class Studio:
         if self._thread is not None:
             self._thread.join(timeout=5)
         self._socket.close()
+        self.desk.stop()
 
 
 def _listening(port: int | None) -> socket.socket:
@@ -226,7 +226,7 @@ def application(desk: Desk, token: str) -> Starlette:
         kind = request.path_params["kind"]
         try:
             state = State.of(json.loads(await _body(request, _MOST_REQUEST)))
-            content = await run_in_threadpool(exported, state, kind)
+            content = await asyncio.wrap_future(desk.begin_export(state, kind))
             return Response(content, media_type=KINDS[kind], headers=_HEADERS)
         except _TooLarge:
             return _json({"error": f"a request may have at most {_megabytes(_MOST_REQUEST)}"}, 413)

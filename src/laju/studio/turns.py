@@ -1,8 +1,9 @@
-"""Computations of the page that are done in turn, beside what the page asks meanwhile."""
+"""Threads that compute what the page asks for, one question after another."""
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -14,7 +15,7 @@ _T = TypeVar("_T")
 
 
 class Turns:
-    """A thread that computes one thing after another.
+    """A thread that calls functions one after another.
 
     The process does not wait for the thread at its end, as it would for a `ThreadPoolExecutor`'s: Ctrl-C ends a studio in the
     middle of a long computation.
@@ -28,7 +29,7 @@ class Turns:
 
     def __init__(self, patient: bool = False) -> None:
         self._patient = patient
-        self._waiting: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = SimpleQueue()
+        self._waiting: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
         threading.Thread(target=self._compute, name="laju studio, in turn", daemon=True).start()
 
     def submit(self, function: Callable[..., _T], *arguments: Any) -> Future[_T]:
@@ -37,14 +38,19 @@ class Turns:
         self._waiting.put((future, function, arguments))
         return future
 
+    def stop(self) -> None:
+        """End the thread after what was submitted before."""
+        self._waiting.put(None)
+
     def _compute(self) -> None:
-        if self._patient:
-            with suppress(AttributeError, OSError):  # Linux has a priority for each thread
+        if self._patient and sys.platform == "linux":  # where each thread has a priority
+            with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-        while True:
-            future, function, arguments = self._waiting.get()
+        while (job := self._waiting.get()) is not None:
+            future, function, arguments = job
             if future.set_running_or_notify_cancel():  # a page that went away has cancelled
                 try:
                     future.set_result(function(*arguments))
                 except BaseException as error:
                     future.set_exception(error)
+            del job, future, function, arguments  # the content of a dropped file would stay until the next job

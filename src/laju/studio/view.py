@@ -244,7 +244,10 @@ def window(state: State) -> Window:
     tops = [float(points(r, n)[1].max(initial=0.0)) for r in found if r is not None]
     top = max(tops, default=0.0) or 1.0
     begin, end = span(state, n)
-    return Window(n, top, end - begin, state.zoom.get("top", top) - state.zoom.get("low", 0.0))
+    reach = state.zoom.get("top", top) - state.zoom.get("low", 0.0)
+    return Window(
+        n, top, end - begin, reach if reach > 0 else 1.0
+    )  # a picture whose sides are exchanged has the height 1, too
 
 
 def active(state: State) -> Schedule:

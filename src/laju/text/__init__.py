@@ -1,4 +1,4 @@
-"""Schedules as text and as JSON: by default, reading imports no module and runs no code."""
+"""Schedules as text and as JSON: reading imports no module and runs no code; values may import a function, if allowed."""
 
 from laju.core.checks import SpecError
 from laju.text.json import from_json

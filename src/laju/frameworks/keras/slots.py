@@ -114,7 +114,7 @@ def positive(momentum: Any) -> Any:
     """A momentum for which Keras goes on with its velocities, at 0 too."""
     if isinstance(momentum, float):
         # Keras decides by `momentum != 0` whether velocities are kept, and once for all where the step is compiled; the least
-        # positive float trains as 0 does.
+        # normal float trains as 0 does.
         return max(momentum, sys.float_info.min)
     if keras.backend.backend() == "torch":
         return keras.ops.maximum(momentum, float(np.finfo(np.float32).tiny))

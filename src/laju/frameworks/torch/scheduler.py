@@ -34,8 +34,8 @@ class Scheduler(LRScheduler):
     """Scheduler that sets hyper-parameters of an optimizer to schedule(t) before update t.
 
     Call `step()` after each `optimizer.step()`. The scheduler counts applied updates: an update that a `GradScaler` skipped, a
-    micro-batch of an accumulated gradient, or a second call for the same update (Accelerate calls `step()` in each process) does
-    not advance the schedule. If the meaning of a call is ambiguous, the first such call gives a `laju.ScheduleWarning`.
+    micro-batch of an accumulated gradient, or a second call for the same update (Accelerate calls `step()` once for each process)
+    does not advance the schedule. If the meaning of a call is ambiguous, the first such call gives a `laju.ScheduleWarning`.
 
     Args:
         optimizer: a torch optimizer, or several that update together, such as Muon for matrices and AdamW for all remaining

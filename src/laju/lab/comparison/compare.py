@@ -246,7 +246,8 @@ def run_trials(
 
     Args:
         trials: by (display name, seed).
-        jobs, store, display, execution: as in `compare`.
+        jobs, store, display, execution: as in `compare`; each trial has its own device and arithmetic, which `execution` does not
+            change.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; finished trials are in the store.

@@ -148,7 +148,7 @@ def find(
     task = read_task(task)
     size = task.batch_size if batch is None else batch
     epochs = rates.updates * size // task.train_size + 1
-    trial = Trial(task, rates.schedule, 0, epochs, size, optimizer or Optimizer())
+    trial = Trial(task, rates.schedule, 0, epochs, size, Optimizer.of(optimizer))
     done: dict[int, Sweep] = {}
     pending: dict[Future[Sweep], int] = {}
     ready = deque(chosen)

@@ -132,7 +132,8 @@ class SearchRun:
         try:
             model = pool.share(Work.of({MODEL: self.model}, with_data=pool.remote))
             while True:
-                while len(pending) < pool.slots and (queue or self._ask(trials, queue)):
+                slots = pool.slots  # counted anew, since workers of a cluster come and go
+                while len(pending) < slots and (queue or self._ask(trials, queue)):
                     suggestion, seed = queue.popleft()
                     if suggestion not in self.active:  # given up, since another seed took too long
                         continue
@@ -149,13 +150,20 @@ class SearchRun:
                         future = pool.submit(work, model, job)
                         pending[future], began[future] = (suggestion, seed), time.monotonic()
                 if not pending:
+                    if not slots and (queue or self._ask(trials, queue)):  # a cluster that waits for workers
+                        time.sleep(1.0)
+                        continue
                     pool.close()
                     return
                 patience = None
                 if limit is not None:
                     patience = max(min(began[f] for f in pending) + limit - time.monotonic(), 0.0) + 0.05
+                if pool.remote:
+                    patience = 1.0 if patience is None else min(patience, 1.0)
                 done, _ = wait(pending, timeout=patience, return_when=FIRST_COMPLETED)
-                for future in done:
+                for future in sorted(
+                    done, key=lambda f: f.exception() is not None
+                ):  # results before an error that ends all
                     suggestion, seed = pending.pop(future)
                     ran = future.result()
                     trial = self._trial(suggestion, seed)
@@ -171,7 +179,8 @@ class SearchRun:
                 for future in late[:1]:
                     pool.stop(future)
                     # Jobs that were stopped along with the late one run again.
-                    for other in [f for f in pending if f is future or (pool.together and not f.done())]:
+                    stopped = [f for f in pending if not f.done() or f.exception() is not None]
+                    for other in [f for f in pending if f is future or (pool.together and f in stopped)]:
                         suggestion, seed = pending.pop(other)
                         again = [(suggestion, seed), *twins.pop(self._trial(suggestion, seed).fingerprint)]
                         if other is future:
@@ -207,10 +216,8 @@ class SearchRun:
             if index >= trials:
                 return False
             # A sampler of its own for every suggestion: the i-th is the same whether or not the search was interrupted.
-            # A sampler of its own for every suggestion: the i-th is the same whether or not the search was interrupted.
             self.study.sampler = self._sampler(index)
             asked = self.study.ask({name: kind.distribution() for name, kind in self.space.varied.items()})
-            # A sampler that gets no reports: after its last point, a grid's would stop Optuna's own loop, which does not run.
             # A sampler that gets no reports: after its last point, a grid's would stop Optuna's own loop, which does not run.
             self.study.sampler = RandomSampler()
             asked.set_user_attr("process", this_process())

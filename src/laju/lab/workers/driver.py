@@ -189,8 +189,9 @@ class Driver:
                 limit = self.execution.time_limit
                 self._give_up(item, f"took longer than the time limit of {limit:g} seconds (--time-limit)")
                 if place.together:
-                    ready += [other for f, other in pending.items() if not f.done()]
-                    pending = {f: other for f, other in pending.items() if f.done()}
+                    whole = {f: other for f, other in pending.items() if f.done() and f.exception() is None}
+                    ready += [other for f, other in pending.items() if f not in whole]
+                    pending = whole
             # New jobs begin before anything is written, so that workers do not wait for the disk.
             ready += self._store_all(results, rank)
 

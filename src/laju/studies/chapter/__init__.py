@@ -72,7 +72,8 @@ def run(
         epochs: passes over the training data; by default the chapter's number.
         seeds: the number of seeds (0, 1, …), or a list of seeds.
         as_meant: train at the rates that the text describes instead of the rates that the tab's loop really uses.
-        data_dir, jobs, store, display: as in `laju.lab.compare`.
+        data_dir: the folder with the files of a task that is given by name.
+        jobs, store, display: as in `laju.lab.compare`.
 
     Raises:
         ModuleNotFoundError: the framework, or the environment of MXNet, is missing; nothing was trained.

@@ -139,8 +139,8 @@ class Handles {
     const before = new Map([...layer.children].map((group) => [group.dataset.key, group])), count = {}, all = [];
     for (const handle of handles) {
       const out = handle.at < begin || handle.at > end || handle.value > top + room || (!log && handle.value < low - room);
-      if (out && !this.drag) continue; // a zoom shows other parts of the picture
       const name = [handle.x, handle.y].filter(Boolean).join(" and "), number = count[name] = (count[name] || 0) + 1;
+      if (out && handle.id !== this.drag?.handle.id) continue; // a zoom shows other parts of the picture; what is dragged stays
       const key = `${name} ${number}`, group = before.get(key) || this.knob(layer, key);
       before.delete(key);
       const x = this.chart.x(Math.min(Math.max(handle.at, begin), end)), y = this.chart.y(Math.min(Math.max(handle.value, low), top));

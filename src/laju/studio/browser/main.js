@@ -94,7 +94,7 @@ class Studio {
     byId("zoom-out").hidden = !["begin", "end", "low", "top"].some((side) => side in state);
     byId("zoom-log").hidden = !reaches.length;
     const share = Math.min(...reaches.map((log) => Math.max(...reaches.map((each) => each.end)) / (end - begin)), Math.max(...reaches.map((log) => log.top)) / y.top);
-    byId("zoom-log").textContent = `Zoom to the log${reaches.length > 1 ? "s" : ""}${share < 0.2 ? `, ${Math.max(share * 100, 0.01).toPrecision(1)} % of this picture` : ""}`;
+    byId("zoom-log").textContent = `Zoom to the log${reaches.length > 1 ? "s" : ""}${share < 0.2 ? `, ${Number(Math.max(share * 100, 0.01).toPrecision(1))} % of this picture` : ""}`;
     for (const input of document.querySelectorAll("[data-side]")) {
       if (document.activeElement !== input) input.value = state[input.dataset.side] ?? "";
     }
@@ -166,16 +166,16 @@ class Studio {
     this.change({ begin: undefined, end, low: undefined, top: top > 0 ? Number((1.05 * top).toPrecision(4)) : undefined });
   }
   addText(text, name) {
-    const schedules = [...this.state.schedules, { text, name }];
-    this.change({ schedules, active: schedules.length - 1, against: this.state.active });
+    const schedules = [...this.now.schedules, { text, name }];
+    this.change({ schedules, active: schedules.length - 1, against: this.now.active });
   }
   remove(i) {
-    const schedules = this.state.schedules.filter((_, j) => j !== i);
-    const active = Math.min(this.state.active - (i < this.state.active ? 1 : 0), schedules.length - 1);
+    const schedules = this.now.schedules.filter((_, j) => j !== i);
+    const active = Math.min(this.now.active - (i < this.now.active ? 1 : 0), schedules.length - 1);
     const moved = (j) => (j === null || j === i ? null : j > i ? j - 1 : j);
     this.good.clear();
     this.schedules.hidden.clear();
-    this.change({ schedules, active, against: moved(this.state.against) });
+    this.change({ schedules, active, against: moved(this.now.against) });
   }
   typed(i, text) {
     if (/^https?:\/\/[^#\s]+#.+$/.test(text.trim())) { // a link that was pasted
@@ -193,7 +193,7 @@ class Studio {
     // drag back to its beginning leaves the text as it was.
     if (!this.dragged) {
       const { begin, end, x, y } = this.answer;
-      this.dragged = { state: this.state, axes: { begin, end, x, y } };
+      this.dragged = { state: this.now, axes: { begin, end, x, y } };
       this.typing = false;
     }
     this.askDrag({ state: this.dragged.state, handle: handle.id, at, value, moving }, performance.now());

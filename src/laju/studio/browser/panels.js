@@ -22,7 +22,7 @@ class Panels {
     byId("find-best").onclick = () => this.best();
     this.losses = new Chart(byId("forecast-chart"), { share: 0.6, least: 200, most: 420 });
     this.askCode = latest((state, target) => this.answered("code", { state, target }, (answer) => this.showCode(answer), (error) => this.noCode(error)));
-    this.askForecast = latest((content, begin, asked) => this.answered("forecast", content, (answer) => this.showForecast(answer, begin, asked), (error) => this.noForecast(error)));
+    this.askForecast = latest((content, begin, asked) => this.answered("forecast", content, (answer) => this.showForecast(answer, begin, asked), (error) => this.noForecast(error, asked)));
     this.askLogs = latest((state) => this.answered("logs", { state, explain: this.open === "logs" }, ({ logs }) => this.showLogs(logs), (error) => message(error.message)));
     this.askStores = latest(() => this.answered("stores", {}, ({ stores }) => this.stores.show(stores), (error) => message(error.message)));
     this.stores = new Stores(studio);
@@ -150,7 +150,8 @@ class Panels {
   follow({ state, error }, begin = performance.now(), anew = false) {
     this.asked = (this.asked || 0) + 1;
     this.following(error ? "The active schedule's text is wrong; the band is of the last one that could be read." : "The band follows…");
-    if (!error) this.askForecast({ state, anew }, begin, this.asked);
+    this.anew ||= anew; // until a question that says so is answered: a queued question gives way to the next
+    if (!error) this.askForecast({ state, anew: this.anew }, begin, this.asked);
   }
   following(text) {
     byId("forecast-state").textContent = text;
@@ -171,14 +172,17 @@ class Panels {
     clear(byId("forecast-notes"), ...assumed, ...list(answer.notes), ...measured.map(({ name, color }) => make("li", {}, mark(color), ` measured: ${name}`)));
     performance.measure("drag-to-band", { start: begin });
     if (asked !== this.asked) return;
+    this.anew = false;
     this.following("");
     say("forecast", byId("forecast-told").textContent);
   }
-  noForecast({ message: text }) {
+  noForecast({ message: text }, asked) {
     byId("forecast-told").textContent = text;
     byId("forecast-chart").toggleAttribute("hidden", true);
     byId("best").hidden = true;
     clear(byId("forecast-notes"));
+    if (asked !== this.asked) return;
+    this.anew = false;
     this.following("");
   }
   async best() {
