@@ -17,6 +17,8 @@ class Drop {
 
   async take(files) {
     let taken = 0;
+    // Before the reading, so that a panel which is chosen meanwhile stays open.
+    if (files.some((file) => file.size <= this.most)) this.studio.panels.opened("logs");
     for (const file of files) {
       if (file.size > this.most) { // before a byte is read
         message(`${file.name} has ${counted(Math.round(file.size / 2 ** 20))} MB, and the page takes ${counted(this.most / 2 ** 20)} MB; for a larger log: laju diagnose LOG`);
@@ -29,7 +31,6 @@ class Drop {
     }
     if (!taken) return;
     message("");
-    this.studio.panels.opened("logs");
     this.studio.panels.refreshAll();
   }
 }
