@@ -330,6 +330,7 @@ in_units = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=120)
 @given(
     st.one_of(schedules, in_units),

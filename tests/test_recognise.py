@@ -70,6 +70,7 @@ def draws(rng: np.random.Generator) -> dict[str, laju.Schedule]:
     }
 
 
+@pytest.mark.slow
 def test_policies_are_told_by_their_values():
     """Every answer has the values; at least 95 of 100 are formulas."""
     tables, drawn = [], 0

@@ -266,6 +266,7 @@ def test_keras_asks_the_printed_classes_before_each_epoch(chapter: Chapter) -> N
         assert used == pytest.approx(ours.values(6), rel=1e-7)
 
 
+@pytest.mark.slow
 def test_the_loop_of_the_mxnet_tab_counts_minibatches_from_1(chapter: Chapter, parity: Any) -> None:
     trainings = [training for name in USUAL for training in drawn(name, 8)]
     result = chapter.run("mxnet", epochs=14, images=8, batch=4, trainings=trainings, python=interpreter("mxnet"))

@@ -61,6 +61,7 @@ def fails(call: Any) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_values_are_those_of_the_real_schedule(name: str, parity: Any) -> None:
     @few

@@ -276,6 +276,7 @@ def drawn(seeds: int) -> st.SearchStrategy[dict[str, list[int | None]]]:
     return st.fixed_dictionaries(dict.fromkeys(("first", "second", "third"), rights))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 5).flatmap(drawn))
 @example({"first": [80, 81, 80, 82], "second": [95, 97, 96, 96], "third": [60, 61, 62, 61]})

@@ -162,6 +162,7 @@ def test_a_law_of_real_trials_predicts_another_schedules_training(trained: Path)
     assert law.final(unseen.rates, unseen.updates[-1]) < predicted[0] / 3
 
 
+@pytest.mark.slow
 def test_the_command_line_checks_a_forecast_against_trials_that_it_did_not_see(trained: Path, tmp_path: Path) -> None:
     def ask(*arguments: str):
         done = CliRunner().invoke(cli, ["forecast", *arguments, "--store", str(trained), "--law", "functional"])
