@@ -82,6 +82,8 @@ class Nodes:
 def running() -> Iterator[Nodes]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # Ray's workers have a low priority by default, and would hardly run beside the tests of other processes.
+        patch.setenv("RAY_worker_niceness", "0")
         nodes = Nodes()
         patch.setenv("RAY_ADDRESS", nodes.cluster.address)
         yield nodes
