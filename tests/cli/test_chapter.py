@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from laju.studies.chapter import TABS, TRAINED, rates
+from tests.chapter_text import interpreter
 
 TINY = ("--epochs", "1", "--seeds", "1", "--jobs", "1")
 PROGRAM = str(Path(sys.executable).with_name("laju.exe" if os.name == "nt" else "laju"))
@@ -86,13 +87,7 @@ def test_as_meant_trains_what_the_text_describes_and_tells_of_a_rate_of_zero(run
 @pytest.mark.slow
 @pytest.mark.parametrize("tab", list(TABS))
 def test_a_tab_is_trained_in_its_framework_and_is_there_the_second_time(run: Any, shared: Path, tab: str) -> None:
-    if tab == "mxnet":
-        from laju.lab.engines.mxnet import interpreter
-
-        try:
-            interpreter()
-        except ModuleNotFoundError as error:
-            pytest.skip(str(error))
+    interpreter(tab)
     arguments = ("--tab", tab, "--data-dir", str(shared / "data" / "fashion-mnist-mini"), *TINY)
     first = run(*arguments, "--json")
     assert first.returncode == 0, first.stderr

@@ -1,6 +1,6 @@
-"""Tables of text, by rich: in a terminal they fit its width, in a pipe or a file no cell is broken or cut off.
+"""Tables of text, by rich: in a terminal tables fit the width, in a pipe or a file no cell is broken or cut off.
 
-Text columns are wrapped where a table is too wide; a table still too wide becomes a list, each row below the other.
+Text columns are wrapped if a table is too wide; a table still too wide becomes a list, row below row.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Grid:
         return table
 
     def _list(self) -> Text:
-        """Rows below each other, every cell with its head in front."""
+        """Row below row, every cell with its head in front."""
         from rich.text import Text
 
         lines = []
@@ -110,7 +110,7 @@ class Grid:
 def table(
     head: Sequence[str], rows: Iterable[Sequence[str]], text: Sequence[int] = (0,), most: int | None = None
 ) -> str:
-    """A table as plain text, of the width of the terminal, if there is one.
+    """A table as plain text, as wide as the terminal allows, if there is a terminal.
 
     Args:
         head, rows, text: as in `Grid`.

@@ -23,7 +23,7 @@ from laju.text.spec import parse
 
 @dataclass(frozen=True)
 class Averaged:
-    """A row of a comparison whose test figures are those of averaged weights, at the same number of updates.
+    """A row of a comparison with the test figures of averaged weights, at the same number of updates.
 
     Args:
         schedule: a schedule in any form that `compare` accepts.

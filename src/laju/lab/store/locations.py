@@ -1,4 +1,4 @@
-"""Locations of files and databases, as users give them and as messages show them, without passwords."""
+"""Locations of files and databases, as users write locations and as messages show locations, without passwords."""
 
 from __future__ import annotations
 
